@@ -25,7 +25,7 @@ class BatcherClosed(MonitorError):  # noqa: N818 - not an error
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
+class ClassifierRequest:
     crops: Crops
     done: threading.Event = field(default_factory=threading.Event)
     answers: list[Probabilities] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Request:
 class _Portion:
     """The crops ``start`` to ``end`` of one request, which go into one inference."""
 
-    request: _Request
+    request: ClassifierRequest
     start: int
     end: int
 
@@ -51,7 +51,7 @@ class ClassifierBatcher:
     def __init__(self, classifier: MaskClassifier) -> None:
         self.classifier = classifier
         self.heartbeat = Heartbeat()
-        self.waiting: deque[_Request] = deque()
+        self.waiting: deque[ClassifierRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -59,7 +59,7 @@ class ClassifierBatcher:
         """Classifies (N, S, S, 3) uint8 RGB; returns (N, C) float32. Blocks. Raises BatcherClosed if it is closed."""
         if len(crops) == 0:
             return np.empty((0, len(self.classifier.metadata.labels)), np.float32)
-        request = _Request(crops)
+        request = ClassifierRequest(crops)
         with self._changed:
             self.waiting.append(request)
             self._changed.notify()
@@ -106,7 +106,7 @@ class ClassifierBatcher:
                 self._changed.wait(_WAIT_S)
             if self._closed:
                 return []
-            portions = _fair_shares(self.waiting, _MAX_CROPS)
+            portions = fair_shares(self.waiting, _MAX_CROPS)
             for portion in portions:
                 portion.request.taken = portion.end
             self.waiting = deque(request for request in self.waiting if request.remaining)
@@ -121,7 +121,7 @@ class ClassifierBatcher:
             self._changed.notify_all()
 
 
-def _fair_shares(waiting: deque[_Request], room: int) -> list[_Portion]:
+def fair_shares(waiting: deque[ClassifierRequest], room: int) -> list[_Portion]:
     """At most ``room`` crops of the longest waiting requests: small requests complete, the others in equal parts."""
     portions: list[_Portion] = []
     queue = sorted(list(waiting)[:room], key=lambda request: request.remaining)

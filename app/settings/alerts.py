@@ -231,7 +231,7 @@ class PushChannel(ChannelBase):
     allow_private: bool = Field(
         default=False, description="also send to http addresses and to those of the own network; only for tests"
     )
-    _store: GivenPath = PrivateAttr(default=Path("push.db"))
+    _store: Path = PrivateAttr(default=Path("push.db"))
 
     @property
     def store(self) -> Path:

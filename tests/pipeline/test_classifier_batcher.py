@@ -10,7 +10,7 @@ from fakes_video import LIMIT_S, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.pipeline.classifier_batcher import BatcherClosed, ClassifierBatcher, _fair_shares, _Request
+from app.pipeline.classifier_batcher import BatcherClosed, ClassifierBatcher, ClassifierRequest, fair_shares
 from app.vision.classifier import Crops, Probabilities
 
 
@@ -103,10 +103,10 @@ def test_closing_raises_an_error_in_waiting_requests(running: RunningBatcher) ->
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 20))
 def test_shares_are_fair(sizes: list[int], room: int) -> None:
-    requests = [_Request(np.zeros((size, 1, 1, 3), np.uint8)) for size in sizes]
+    requests = [ClassifierRequest(np.zeros((size, 1, 1, 3), np.uint8)) for size in sizes]
     from collections import deque
 
-    portions = _fair_shares(deque(requests), room)
+    portions = fair_shares(deque(requests), room)
     counts = {id(portion.request): portion.end - portion.start for portion in portions}
     total = sum(counts.values())
     assert total <= room
