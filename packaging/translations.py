@@ -22,6 +22,7 @@ APP = Path(__file__).resolve().parents[1] / "app"
 FOLDER = APP / "translations"
 TEMPLATE = FOLDER / "messages.pot"
 PLACEHOLDER, TAG = re.compile(r"%\(\w+\)[sd]|%%|%"), re.compile(r"<[^>]*>")
+KEYWORDS = {"_": None, "gettext": None, "marked": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 WITHOUT_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """A date would change the files at each run."""
 
@@ -31,8 +32,7 @@ def extracted() -> Catalog:
     catalog = Catalog(project="maskwatch", version="", creation_date=WITHOUT_DATE, charset="utf-8")
     methods = [("web/templates/**.html", "jinja2"), ("**.py", "python")]
     options = {"web/templates/**.html": {"trim_blocks": "true", "newstyle_gettext": "true", "silent": "false"}}
-    keywords = {"_": None, "gettext": None, "marked": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
-    for name, _, text, _, context in extract_from_dir(APP, methods, options, keywords):
+    for name, _, text, _, context in extract_from_dir(APP, methods, options, KEYWORDS):
         catalog.add(text, locations=[(f"app/{name}", None)], context=context)
     return catalog
 

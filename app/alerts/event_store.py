@@ -20,6 +20,7 @@ from app.alerts.store_connection import connect, create_private, transaction
 from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
 from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, WriteBatch
 from app.core.camera_hours import COUNTED_FIELDS, CameraHour, Occupancy
+from app.core.files import is_file
 from app.core.types import Event
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ class EventStore:
             else:
                 if create:
                     create_private(path)
-                elif not path.is_file():
+                elif not is_file(path):
+                    with suppress(FileNotFoundError):
+                        path.stat()  # says why, if it may not be searched for
                     raise StoreError(f"no event file {path}: watch a camera first, or name the file: --store PATH")
                 self._db, self.limits = connect(path, busy_s, create)
             try:

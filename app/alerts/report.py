@@ -62,11 +62,14 @@ def report_text(period: Period, numbers: Numbers, now_s: float) -> str:
     cameras = [(name, total(numbers.rows(period.since_s, period.until_s, [name]))) for name in names]
     now, then = total(rows), total(rows_before)
     lines = [gettext("Masks, %(period)s", period=period.title), gettext("Total")]
-    lines.append(f"{gettext('Masks worn correctly')}\t{rate_text(now.seen)}")
-    lines.append(f"{pgettext('of the rate', 'Change')}\t{change_text(now.seen, then.seen)}")
-    lines += [f"{gettext('All')}\t{numbers_line(now)}", f"{gettext(_BEFORE[period.span])}\t{numbers_line(then)}"]
-    if now.not_watched_text:
-        lines.append(f"{gettext('Not watched')}\t{now.not_watched_text}")
+    figures = [
+        (gettext("Masks worn correctly"), rate_text(now.seen)),
+        (pgettext("of the rate", "Change"), change_text(now.seen, then.seen)),
+        (gettext("All"), numbers_line(now)),
+        (gettext(_BEFORE[period.span]), numbers_line(then)),
+        (gettext("Not watched"), now.not_watched_text),
+    ]
+    lines += [f"{name}\t{text}" for name, text in figures if text]
     worst = worst_hours(rows)
     none = gettext("Hours with the lowest rate: no hour with enough people for a rate")
     lines.append(gettext("Hours with the lowest rate") if worst else none)
@@ -76,8 +79,8 @@ def report_text(period: Period, numbers: Numbers, now_s: float) -> str:
     if poor := little_watched(cameras):
         lines.append(gettext("Cameras with little watched time"))
         for name, row in poor[:MAX_CAMERAS]:
-            watched, reasons = row.watched_text, row.not_watched_text
-            lines.append(f"{name}\t{gettext('watched %(watched)s: %(reasons)s', watched=watched, reasons=reasons)}")
+            watched = gettext("watched %(watched)s: %(why)s", watched=row.watched_text, why=row.not_watched_text)
+            lines.append(f"{name}\t{watched}")
     lines.append(gettext("Cameras"))
     lines += [f"{name}\t{numbers_line(row)}" for name, row in cameras[:MAX_CAMERAS]]
     if len(cameras) > MAX_CAMERAS:

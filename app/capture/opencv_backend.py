@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -94,12 +95,13 @@ def to_bgr(image: NDArray[Any]) -> Image:
 def check_file(path: Path, what: str) -> None:
     """Raises SourceError if ``path`` is not a file or is empty."""
     try:
-        if not path.exists():
-            raise SourceError(f"no such {what}: {path}; check the path")
-        if not path.is_file():
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
             raise SourceError(f"{path} is not a file; give a file, a folder of images or a stream")
-        if path.stat().st_size == 0:
+        if status.st_size == 0:
             raise SourceError(f"{path} is empty; copy or record it again")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError(f"no such {what}: {path}; check the path") from error
     except OSError as error:  # str(error) would repeat the path
         raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:  # a NUL in the path

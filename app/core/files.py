@@ -28,6 +28,15 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - see above
 
 
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The paths in ``folder`` that end with ``suffix``; none if it does not exist. Raises OSError for one that may not
+    be read, which ``Path.glob`` takes for an empty one."""
+    try:
+        return [folder / name for name in os.listdir(folder) if name.endswith(suffix)]  # noqa: PTH208 - names only
+    except FileNotFoundError:
+        return []
+
+
 def existing_parent(path: Path) -> Path:
     """The nearest folder above ``path`` that exists; the top one if none does, as on a drive that is missing."""
     parents = path.absolute().parents

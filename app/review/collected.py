@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import OutputError
-from app.core.files import write_json
+from app.core.files import files_in, write_json
 from app.core.types import Box, Label
 from app.review.picture_folder import PictureFolder
 from app.settings.vision import SURE_SCORE
@@ -65,7 +65,7 @@ class CollectedFaces:
     def faces(self) -> Iterator[CollectedFace]:
         """All faces, oldest first. Raises OutputError if the folder cannot be read."""
         try:
-            paths = list(self.folder.path.glob(f"*{RECORD}"))
+            paths = files_in(self.folder.path, RECORD)
         except OSError as error:
             raise OutputError(f"cannot read {self.folder.path}: {error.strerror}; check its permissions") from error
         found = [face for path in paths if (face := _read(path)) is not None]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.core.errors import ModelError, SettingsError
-from app.core.files import atomic_write, is_file, write_json
+from app.core.files import atomic_write, files_in, is_file, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ModelVersions:
         folder cannot be read."""
         found = []
         try:
-            paths = list(self.folder.glob("*.json"))
+            paths = files_in(self.folder, ".json")
         except OSError as error:
             raise ModelError(f"cannot read {self.folder}: {error.strerror}; check its permissions") from error
         for path in paths:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 
 from app.alerts.delivery import AlertCenter
@@ -44,28 +44,28 @@ class History:
     def reload(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings, self._center = settings, center
 
-    def _open(self) -> EventStore | None:
+    @contextmanager
+    def _opened(self) -> Iterator[EventStore | None]:
         if not self._settings.persist or not is_file(self._settings.store):
-            return None
-        return EventStore(self._settings.store, create=False)
+            yield None
+            return
+        with EventStore(self._settings.store, create=False) as store:
+            yield store
 
     def events(self, query: EventFilter, limit: int) -> list[Event]:
         """At most ``limit`` matching events, newest first: those stored, and those of files in this run."""
-        store = self._open()
-        recent = self._center.recent(counted=None if store is None else False)
-        events = [event for event in recent if _matches(event, query)]
-        if store is not None:
-            with closing(store):
+        with self._opened() as store:
+            recent = self._center.recent(counted=None if store is None else False)
+            events = [event for event in recent if _matches(event, query)]
+            if store is not None:
                 events += store.events(query, limit)
         events.sort(key=lambda event: event.wall_s)
         return events[::-1][:limit]
 
     def parts(self, query: EventFilter, size: int) -> Iterator[list[Event]]:
         """All matching events, oldest first, about ``size`` at once: all together may not fit into memory."""
-        store, times = self._open(), []
-        if store is not None:
-            with closing(store):
-                times = store.event_times(query)
+        with self._opened() as store:
+            times = [] if store is None else store.event_times(query)
         since_s = query.since_s
         for until_s in (*dict.fromkeys(times[size::size]), query.until_s):
             yield self.events(replace(query, since_s=since_s, until_s=until_s), sys.maxsize)[::-1]
@@ -73,11 +73,13 @@ class History:
 
     def event(self, event_id: str) -> Event | None:
         recent = next((event for event in self._center.recent() if event.id == event_id), None)
-        store = None if recent is not None else self._open()
-        if store is None:
+        if recent is not None:
             return recent
-        with closing(store), store.transaction() as db:
-            row = db.execute("SELECT wall_s FROM events WHERE id = ?", (event_id,)).fetchone()
+        with self._opened() as store:
+            if store is None:
+                return None
+            with store.transaction() as db:
+                row = db.execute("SELECT wall_s FROM events WHERE id = ?", (event_id,)).fetchone()
         if row is None:
             return None
         at = EventFilter(row[0], row[0] + 1e-3)
@@ -85,34 +87,31 @@ class History:
 
     def snapshot(self, event_id: str) -> bytes | None:
         """The JPEG of an event, or None."""
-        store = self._open()
-        if store is not None:
-            with closing(store):
-                if (jpeg := store.snapshot(event_id)) is not None:
-                    return jpeg
+        with self._opened() as store:
+            if store is not None and (jpeg := store.snapshot(event_id)) is not None:
+                return jpeg
         return self._center.snapshot(event_id)
 
     def ids_with_snapshot(self, events: Sequence[Event]) -> frozenset[str]:
         """Ids of the ``events`` that have a snapshot."""
-        store = self._open()
-        unstored = {event.id for event in self._center.recent(counted=None if store is None else False)}
-        wanted = [event.id for event in events if event.id in unstored]
-        found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
-        if store is None or not events:
-            return found
-        ids = json.dumps([event.id for event in events])
-        with closing(store), store.transaction() as db:
-            rows = db.execute(f"SELECT event_id FROM snapshots WHERE event_id IN {EACH_ID}", (ids,))
-            return found.union(str(row[0]) for row in rows)
+        with self._opened() as store:
+            unstored = {event.id for event in self._center.recent(counted=None if store is None else False)}
+            wanted = [event.id for event in events if event.id in unstored]
+            found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
+            if store is None or not events:
+                return found
+            ids = json.dumps([event.id for event in events])
+            with store.transaction() as db:
+                rows = db.execute(f"SELECT event_id FROM snapshots WHERE event_id IN {EACH_ID}", (ids,))
+                return found.union(str(row[0]) for row in rows)
 
     def marks(self, events: Sequence[Event]) -> dict[str, Marks]:
         """Acknowledgements and verdicts by event id; events without any are left out."""
         with self._lock:
             marks = {event.id: self._marks[event.id] for event in events if event.id in self._marks}
-        store = self._open()
-        if store is None or not events:
-            return marks
-        with closing(store):
+        with self._opened() as store:
+            if store is None or not events:
+                return marks
             return {**read_marks(store, [event.id for event in events]), **marks}
 
     def recently_acknowledged(self, event_id: str) -> float | None:
@@ -131,8 +130,7 @@ class History:
         return self._mark(event_id, lambda old: old.judged(verdict, label, time.time(), actor))
 
     def _mark(self, event_id: str, change: Callable[[Marks], Marks]) -> Marks:
-        store = self._open()
-        with closing(store) if store is not None else nullcontext(), self.marking:
+        with self._opened() as store, self.marking:
             stored = {} if store is None else read_marks(store, [event_id])
             with self._lock:
                 old = self._marks.pop(event_id, None) or stored.get(event_id, Marks())
@@ -156,11 +154,10 @@ class History:
         query = query.whole_hours()
         until_s = min(time.time(), query.until_s or math.inf)
         alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
-        store = self._open()
-        if store is None:
-            events = [event for event in self._center.recent(counted=True) if _matches(event, alerts)]
-        else:
-            with closing(store):
+        with self._opened() as store:
+            if store is None:
+                events = [event for event in self._center.recent(counted=True) if _matches(event, alerts)]
+            else:
                 events = store.events(alerts)
         return self._center.hours(query), events, until_s
 

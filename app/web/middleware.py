@@ -380,7 +380,8 @@ def _load_again(scope: Scope) -> Response:
     query = scope["query_string"].decode("latin-1")
     url = escape(f"{scope['root']}{quote(scope['path'])}{'?' if query else ''}{query}")
     head = f'<!doctype html><title>maskwatch</title><meta http-equiv="refresh" content="0; url={url}">'
-    return HTMLResponse(f'{head}<p><a href="{url}">{escape(gettext("Go on"))}</a></p>')
+    text = escape(gettext("Go on"))
+    return HTMLResponse(f'{head}<p><a href="{url}">{text}</a></p>')
 
 
 def _cookie(headers: Headers, cookie: str = COOKIE, longest: int = 200) -> str:

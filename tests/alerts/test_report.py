@@ -213,7 +213,8 @@ def test_the_text_has_the_exact_numbers_and_the_comparison(tmp_path: Path) -> No
     assert html.startswith("<h2>Masks, week 48")
     assert '<tr><th align="left">&lt;yard&gt;</th><td>too few people (7)' in html
     assert html.count("<table") == html.count("</table>") >= 4
-    assert "no hour with enough people" in report_text(week.moved(5), read_numbers(EventStore(path), 0, 1, 1), 1)
+    with EventStore(path) as store:
+        assert "no hour with enough people" in report_text(week.moved(5), read_numbers(store, 0, 1, 1), 1)
 
 
 class Inbox:

@@ -255,7 +255,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
         return called
 
-    for name in ("stat", "open", "mkdir", "scandir"):
+    for name in ("stat", "open", "mkdir", "scandir", "listdir"):
         monkeypatch.setattr(os, name, checked(getattr(os, name)))
     monkeypatch.setattr("io.open", checked(open))
     return folder
@@ -265,19 +265,24 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "arguments",
     [
         ["fleet", "init", "{}/hub", "--site", "a"],
-        ["fleet", "nodes", "{}/hub"],
         ["dataset", "status", "--store", "{}/events.db"],
         ["events", "list", "--store", "{}/events.db"],
         ["annotate", "{}/a.jpg"],
+        ["watch", "--headless", "--source", "{}/a.mp4"],
+        ["watch", "--headless", "--source", "demo", "--output", "{}/sub/a.mp4"],
+        ["watch", "--headless", "--source", "demo", "--config", "{}/a.toml"],
+        ["models", "list", "--store", "{}/events.db"],
         ["scan", "run", "{}/run"],
     ],
-    ids=lambda each: " ".join(each[:2]),
+    ids=" ".join,
 )
 def test_a_folder_that_may_not_be_searched_is_one_line(
     arguments: list[str], locked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([each.format(locked) for each in arguments]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "Permission denied" in errors
 
 
 def test_watching_goes_on_with_an_event_file_in_such_a_folder(

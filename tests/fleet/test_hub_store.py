@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,8 +33,9 @@ def read(site: str, event: Event) -> SiteEvent:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> HubStore:
-    return HubStore(tmp_path / "events.db")
+def store(tmp_path: Path) -> Iterator[HubStore]:
+    with closing(HubStore(tmp_path / "events.db")) as store:
+        yield store
 
 
 def test_an_event_that_comes_twice_is_stored_once_and_one_of_another_site_apart(store: HubStore) -> None:

@@ -1,5 +1,6 @@
 """The catalogues of the translations, and packaging/translations.py, which makes them."""
 
+import ast
 import sys
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def texts(catalog: "catalogs.Catalog") -> set[object]:
 def test_the_template_has_the_texts_of_the_source(source: "catalogs.Catalog") -> None:
     assert texts(translations.extracted()) == texts(source), "run: python packaging/translations.py extract"
     assert len(texts(source)) > 500
+
+
+def test_no_text_is_hidden_in_an_f_string() -> None:
+    """Up to Python 3.11 an f-string is one token, so ``extract`` finds no text in it."""
+    hidden = [
+        f"{path.name}:{call.lineno}"
+        for path in translations.APP.rglob("*.py")
+        for text in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(text, ast.JoinedStr)
+        for call in ast.walk(text)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in translations.KEYWORDS
+    ]
+    assert hidden == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -80,7 +80,7 @@ def test_each_result_and_the_end_wake_who_waits_elsewhere(tmp_path: Path, parts:
         monitor.wake_with(woken.set)
         while not monitor.finished:
             seen += len(monitor.take(0.0))
-            assert woken.wait(LIMIT_S) or monitor.finished
+            assert monitor.finished or woken.wait(LIMIT_S)
             woken.clear()
     assert seen == 20
 
