@@ -114,11 +114,11 @@ def test_nodes_and_their_cameras_are_listed_with_watched_time(store: HubStore) -
 
 
 def write(store: HubStore, *sent: tuple[str, Event]) -> list[Event]:
-    """Stores events of nodes of ``hall``, each twice, in the order in which they arrive. Returns all stored."""
+    """Stores events of nodes of ``hall``, each twice, in the order in which they arrive. Returns all, oldest first."""
     for node, event in sent:
         for _ in range(2):
             store.write([replace(read("hall", event), node=node)], [], time.time())
-    return sorted(store.events.events(), key=lambda event: event.id)
+    return sorted(store.events.events(), key=lambda event: event.wall_s)
 
 
 def end_of(alert: Event, after_s: float, reason: str = "mask") -> Event:
