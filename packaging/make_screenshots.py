@@ -166,6 +166,9 @@ def start() -> None:
 
 def web() -> None:
     from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support import expected_conditions
+    from selenium.webdriver.support.wait import WebDriverWait
 
     options, driver = webdriver.ChromeOptions(), webdriver.ChromeService(shutil.which("chromedriver"))
     for flag in ("--headless=new", "--no-sandbox", "--window-size=1280,1000", "--hide-scrollbars"):
@@ -194,6 +197,11 @@ enabled = true
             for page in ("", "review", "setup"):
                 browser.get(f"{root}/{page}")
                 time.sleep(5)  # live images
+                if not page:  # when two people are in view
+                    masks = expected_conditions.text_to_be_present_in_element(
+                        (By.CSS_SELECTOR, "[data-field=now-mask]"), "2"
+                    )
+                    WebDriverWait(browser, _WEB_LIMIT_S).until(masks)
                 picture = np.frombuffer(browser.get_screenshot_as_png(), np.uint8)
                 save(f"screens/web-{page or 'live'}.webp", cv2.imdecode(picture, cv2.IMREAD_COLOR))
             program.terminate()

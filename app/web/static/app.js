@@ -158,6 +158,7 @@
     const total = (await response.json()).total;
     put(card, "compliance", total.compliance === null ? "–" : say(words.percent, Math.round(total.compliance * 100)));
     one("meter", card).value = total.compliance ?? 0;
+    one("[data-watched]", card).hidden = total.watched === null;
     for (const name of ["people", "bare", "incorrect", "alerts", "watched_text", "not_watched_text"]) put(card, name, total[name]);
   };
 
