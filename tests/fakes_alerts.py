@@ -30,6 +30,17 @@ HANG_S = 150.0
 BROKER = """
 import asyncio, sys
 from amqtt.broker import Broker
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+
+wait_disconnect = BrokerProtocolHandler.wait_disconnect
+
+async def wait_delivered(handler):  # amqtt drops what a client published shortly before it disconnects
+    packet = await wait_disconnect(handler)
+    while handler.session is not None and not handler.session.delivered_message_queue.empty():
+        await asyncio.sleep(0.01)
+    return packet
+
+BrokerProtocolHandler.wait_disconnect = wait_delivered
 
 async def main():
     anonymous = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}

@@ -45,9 +45,9 @@ def test_the_day_begins_with_the_hour_that_contains_midnight() -> None:
 
 
 def test_a_midnight_that_comes_twice_begins_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "America/Havana")  # 01:00 becomes 00:00 on 1 November 2026
+    monkeypatch.setenv("TZ", "America/Havana")  # 01:00 became 00:00 on 3 November 2024
     time.tzset()
-    first_s = int(datetime(2026, 11, 1, 4, tzinfo=UTC).timestamp())
+    first_s = int(datetime(2024, 11, 3, 4, tzinfo=UTC).timestamp())
     counts = DayCounts()
     for hour in range(3):
         counts.add([CameraHour("door", first_s + 3600 * hour, masked=1)], first_s + 3600 * hour + 1800)

@@ -16,8 +16,8 @@ BERLIN, HAVANA, KOLKATA = ZoneInfo("Europe/Berlin"), ZoneInfo("America/Havana"),
         (BERLIN, "2026-03-29", 23),
         (BERLIN, "2026-10-25", 25),
         (BERLIN, "2026-11-26", 24),
-        (HAVANA, "2026-03-08", 23),  # the clock goes from 00:00 to 01:00: there is no midnight
-        (HAVANA, "2026-11-01", 25),  # and from 01:00 to 00:00: midnight occurs twice
+        (HAVANA, "2024-03-10", 23),  # the clock goes from 00:00 to 01:00: there is no midnight
+        (HAVANA, "2024-11-03", 25),  # and from 01:00 to 00:00: midnight occurs twice
         (ZoneInfo("Africa/Cairo"), "2026-04-24", 23),
         (ZoneInfo("UTC"), "2026-03-29", 24),
     ],
