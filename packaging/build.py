@@ -124,7 +124,7 @@ def main() -> int:
     parser.add_argument("--onefile", action="store_true", help="one file instead of a folder")
     parser.add_argument("--form", choices=("console", "window", "both"), help="default: both; on Linux console")
     parser.add_argument("--deb", action="store_true", help="also make a Debian package (Linux)")
-    parser.add_argument("--full", action="store_true", help="Linux: keep all libraries complete (42 MB more)")
+    parser.add_argument("--full", action="store_true", help="Linux: keep all libraries complete (a larger folder)")
     parser.add_argument("--no-archive", action="store_true", help="build only the folder")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", metavar="DIR", help="default: dist")
     parser.add_argument("--work", type=Path, default=ROOT / "build", metavar="DIR", help="default: build")
@@ -132,7 +132,7 @@ def main() -> int:
     if args.deb and (args.onefile or shutil.which("dpkg-deb") is None):
         parser.error("--deb needs dpkg-deb and a one-folder build")
     if not args.full and (missing := slim.missing_tools()):
-        print(f"without {' and '.join(missing)} the folder is about 75 MB larger; see packaging/slim.py")
+        print(f"without {' and '.join(missing)} the folder is larger; see packaging/slim.py")
     dist, work = args.dist.resolve(), args.work.resolve()
     metadata = build_metadata(args.onefile)
     extra = (["--form", args.form] if args.form else []) + (["--full"] if args.full else [])

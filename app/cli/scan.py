@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 _OF_VIDEOS = frozenset(
     ("every_s", "key_frames", "starts_at", "name_pattern", "timezone", "rotate", "flip", "aspect_ratio")
 )
-_FLAGS = tuple(flag for flag in SOURCE if flag.place.partition(".")[2] in _OF_VIDEOS)
 DEFAULT_EVERY_S = 0.2
+_FLAGS = tuple(
+    replace(flag, help=f"{flag.help} (default {DEFAULT_EVERY_S})") if flag.place == "camera.every_s" else flag
+    for flag in SOURCE
+    if flag.place.partition(".")[2] in _OF_VIDEOS
+)
 _LEAST_SHARD_S = 1.0
 """Each shard reads some seconds more than its length; millions of them also fill the memory of the plan."""
 _FAILED = 1

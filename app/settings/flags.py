@@ -110,7 +110,9 @@ class Help(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = super()._get_help_string(action)
-        default = default_of(action.dest) if "." in action.dest and action.const is None else ""
+        if not text or "(default " in text or "." not in action.dest or action.const is not None:
+            return text
+        default = default_of(action.dest)
         return f"{text} (default {default})" if default else text
 
 

@@ -65,7 +65,7 @@ _OF_PATH = {
 _OF_QUERY = {
     "events": (*_FILTER, _parameter("limit", "query", _LIMIT)),
     "eventsCsv": _FILTER,
-    "compliance": _FILTER,
+    "compliance": _FILTER[:3],
     "day": (_parameter("day", "query", _DAY, "local day") | {"required": True}, _FILTER[2]),
     "eventPicture": (_parameter("blurred", "query", _BLURRED, "if given, the event's face is blurred too"),),
     "stream": (_parameter("after", "query", _SINCE, "id of the last received event: later events are sent first"),),

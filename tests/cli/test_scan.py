@@ -16,6 +16,7 @@ import pytest
 from fakes_video import write_clip
 
 from app.cli.main import main
+from app.cli.scan import DEFAULT_EVERY_S
 from app.core.resources import asset
 
 pytest.importorskip("pyarrow", reason="pyarrow (maskwatch[scan]) is not installed")
@@ -60,6 +61,13 @@ def test_plan_run_status_and_report(planned: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
+def test_the_help_has_the_default_of_a_scan(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["scan", "plan", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"such as 0.2s (default {DEFAULT_EVERY_S})" in text
+
+
 def test_a_shard_whose_process_is_killed_is_tried_again(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, killed = RunFolder(planned), []
 
