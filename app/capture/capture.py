@@ -5,6 +5,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -155,8 +156,13 @@ class Capture:
         finally:
             if not reader.stop(_STOP_WAIT_S):
                 self._stuck.append(reader)
-        if reader.error is not None:
-            raise reader.error
+        error = reader.error
+        try:
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)
+                raise error
+        finally:
+            del error, reader  # the garbage collector may come minutes later, and the last image has megabytes
 
     def _forward_frames(self, reader: "_Reader") -> None:
         """Put the frames of ``reader`` into the sinks until it ends or is stopped. Raises SourceError if it hangs or

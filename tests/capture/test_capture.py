@@ -1,7 +1,9 @@
 """Captures forward frames, report states, reconnect and end, and never wait for a call that hangs."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -200,6 +202,36 @@ def test_the_error_of_a_source_is_kept_until_it_opens() -> None:
     opened.set()
     wait_until(lambda: capture.error is None and capture.status.frames == 3, "it has opened")
     stop_and_join(capture)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_lost_connection_keeps_no_image() -> None:
+    """The garbage collector may come minutes later, and an image has megabytes."""
+    images: list[weakref.ref[Any]] = []
+
+    def connection() -> Iterator[Any]:
+        yield watched(frame(0), images)
+        yield SourceError("lost")
+
+    slot: Slot[Frame] = Slot()
+    capture = Capture(FakeSource(connection(), [frame(1), frame(2), wait_for_stop]), settings(), [slot])
+    capture.start()
+    wait_until(lambda: capture.status.frames == 3, "it is connected again")
+    wait_until(lambda: images[0]() is None, "the image of the lost connection is released")
+    stop_and_join(capture)
+
+
+def watched(given: Frame, images: list["weakref.ref[Any]"]) -> Frame:
+    images.append(weakref.ref(given.image))
+    return given
 
 
 def wait_for_stop() -> None:
