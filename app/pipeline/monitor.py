@@ -132,9 +132,11 @@ class Monitor:
                     camera = self._new_camera(own)
                     new.append(camera)
                 except MaskwatchError as error:
-                    log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+                    before = "" if camera is None else "; it goes on as before"
+                    log.error("%s cannot be started: %s%s", own.name, own.hide(str(error)), before)
             cameras += [camera] if camera is not None else []
         if not cameras:
+            log.error("no camera of the new settings can be started; those before stay in use")
             return
         for _ in new:  # first, or the run could end in between
             self._results.add_producer()

@@ -159,6 +159,8 @@ def test_a_run_does_not_end_because_the_only_file_of_the_new_settings_is_none(
         wait_until(lambda: len(results) > count + 3 or not monitor.is_healthy, "the camera before goes on")
         assert monitor.is_healthy
     assert str(tmp_path / uri) in caplog.text
+    assert ("door cannot" in caplog.text) == ("it goes on as before" in caplog.text)
+    assert ("gate cannot" in caplog.text) == ("those before stay in use" in caplog.text)
 
 
 def test_live_settings_do_not_start_a_camera_again() -> None:
