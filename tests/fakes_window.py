@@ -70,6 +70,10 @@ class FakeImageWindow:
             raise batch
         return batch
 
+    @property
+    def batches_left(self) -> int:
+        return len(self._batches)
+
     def close(self) -> None:
         self.is_closed = True
 

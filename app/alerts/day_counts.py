@@ -20,16 +20,19 @@ class DayCounts:
         self._sums: dict[str, CameraHour] = {}
 
     def add(self, hours: Iterable[CameraHour], now_s: float) -> None:
-        """Adds ``hours``; those of other days do not count. ``now_s``: Unix time."""
+        """Adds ``hours``; those of other days, also of later ones, do not count. ``now_s``: Unix time."""
         since_s = day_start_s(now_s)
         if since_s != self._since_s:
             self._since_s, self._sums = since_s, {}
         for hour in hours:
-            if hour.hour_s >= since_s:
+            if since_s <= hour.hour_s <= now_s:
                 old = self._sums.get(hour.camera, CameraHour(hour.camera, since_s))
                 self._sums[hour.camera] = old.plus(hour)
 
+    def is_of(self, now_s: float) -> bool:
+        """Whether these are the counts of the day of ``now_s``."""
+        return day_start_s(now_s) == self._since_s
+
     def of(self, camera: str, now_s: float) -> CameraHour:
-        since_s = day_start_s(now_s)
-        nothing = CameraHour(camera, since_s)
-        return self._sums.get(camera, nothing) if since_s == self._since_s else nothing
+        nothing = CameraHour(camera, day_start_s(now_s))
+        return self._sums.get(camera, nothing) if self.is_of(now_s) else nothing

@@ -112,8 +112,11 @@ class AlertCenter:
         with self._changed:
             self._in_view |= {each.camera: each for each in in_view}
             if hours:
-                self._today.add(hours, self._queue.wall_s())
                 self._queue.keep(WriteBatch(hours=tuple(hours)))
+                if self._today.is_of(wall_s := self._queue.wall_s()):
+                    self._today.add(hours, wall_s)
+                else:  # after midnight, or the clock was set to a day with counts
+                    self._load_today()
                 self._changed.notify_all()
 
     def keep_occupancy(self, state: Occupancy) -> None:
@@ -144,8 +147,9 @@ class AlertCenter:
 
     def _load_today(self) -> None:
         wall_s = self._queue.wall_s()
-        self._today = DayCounts()
-        self._today.add(self._queue.hours(EventFilter(since_s=day_start_s(wall_s))), wall_s)
+        today = DayCounts()
+        today.add(self._queue.hours(EventFilter(since_s=day_start_s(wall_s))), wall_s)
+        self._today = today
 
     def watch(self, cameras: Iterable[str]) -> None:
         """The live cameras from now on; a new one counts as online until it is known to be offline."""

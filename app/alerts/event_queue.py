@@ -318,6 +318,7 @@ class EventQueue:
             self._read(lambda store: store.give_up_removed_channels(names, clock_s - keep_s), None)
             deleted = self._read(lambda store: enforce_retention(store, clock_s, keep_s, max_bytes), None)
             if deleted is not None and (deleted.events or deleted.pictures):
+                self._enforced_s = float("-inf")  # there may be more
                 log.info("retention: deleted %d events and %d snapshots", deleted.events, deleted.pictures)
         return changed
 

@@ -1,5 +1,7 @@
 """Deletes old events and limits the file size. Deleted content is also removed from the file, not only hidden."""
 
+import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from glob import escape
@@ -12,6 +14,9 @@ NOT_PENDING = "id NOT IN (SELECT event_id FROM outbox WHERE status = 'pending')"
 REMOVABLE = f"{NOT_PENDING} AND kind != 'report'"
 """A stored report is not sent again, so it is only deleted by age, together with the hours of its period."""
 BYTES_PER_MB = 1_000_000
+STEP_S = 1.0
+"""For about how long the retention deletes at once: nobody can store events meanwhile."""
+_STEP_EVENTS = 100
 
 
 def size_bytes(store: EventStore) -> int:
@@ -37,12 +42,13 @@ def _delete_damaged(path: Path, before_s: float) -> int:
 
 
 def _delete_old(store: EventStore, now_s: float, keep_s: float) -> PurgeResult:
-    """Deletes what is older than ``keep_s`` and has no pending alert. What was written after something newer is not
-    old: the clock was wrong when it was written."""
+    """Deletes a part of what is older than ``keep_s`` and has no pending alert. What was written after something newer
+    is not old: the clock was wrong when it was written."""
     limits = {"before": now_s - keep_s, "now": now_s}
     old = "{0} < :before AND {1} < ifnull((SELECT min({1}) FROM {2} WHERE {0} BETWEEN :before AND :now), 9e18)"
     events = f"{old.format('stored_s', 'seq', 'events')} AND {NOT_PENDING}"
-    return _delete(store, limits["before"], events, old.format("hour_s + 3600", "rowid", "presence"), limits)
+    part = f"seq IN (SELECT seq FROM events WHERE {events} ORDER BY seq LIMIT {_STEP_EVENTS})"
+    return _delete(store, limits["before"], part, old.format("hour_s + 3600", "rowid", "presence"), limits)
 
 
 def _delete(
@@ -59,20 +65,20 @@ def _delete(
 
 
 def _delete_oldest(store: EventStore) -> int:
-    """Deletes a twentieth of the events that are no report and have no pending alerts, at least 20."""
+    """Deletes a twentieth of the events that are no report and have no pending alerts, at least 20, at most 100."""
     with store.transaction() as db:
         removable = db.execute(f"SELECT count(*) FROM events WHERE {REMOVABLE}").fetchone()[0]
         return db.execute(
             f"DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE {REMOVABLE} ORDER BY seq LIMIT ?)",
-            (max(removable // 20, 20),),
+            (min(max(removable // 20, 20), _STEP_EVENTS),),
         ).rowcount
 
 
-def limit_size(store: EventStore, max_bytes: int) -> PurgeResult:
-    """Deletes the oldest events until the file has at most ``max_bytes``. Events with pending alerts stay; only their
-    snapshots are deleted."""
+def limit_size(store: EventStore, max_bytes: int, end_s: float = math.inf) -> PurgeResult:
+    """Deletes the oldest events until the file has at most ``max_bytes``, or ``time.monotonic()`` is ``end_s``. Events
+    with pending alerts stay; only their snapshots are deleted."""
     events = snapshots = 0
-    while size_bytes(store) > max_bytes:
+    while size_bytes(store) > max_bytes and time.monotonic() < end_s:
         deleted = _delete_oldest(store)
         events += deleted
         if not deleted:
@@ -88,12 +94,15 @@ def limit_size(store: EventStore, max_bytes: int) -> PurgeResult:
 
 
 def enforce_retention(store: EventStore, now_s: float, keep_s: float, max_bytes: int) -> PurgeResult:
-    """Deletes by age and size, but no event with a pending alert. ``now_s``: Unix time, of a clock that is right."""
-    old, excess = _delete_old(store, now_s, keep_s), limit_size(store, max_bytes)
-    events, snapshots = old.events + excess.events, old.pictures + excess.pictures
-    if events or snapshots or old.hours:
+    """Deletes by age and size, but no event with a pending alert, for about ``STEP_S`` at most: call it again as long
+    as it deletes something. ``now_s``: Unix time, of a clock that is right."""
+    end_s, done = time.monotonic() + STEP_S, PurgeResult()
+    while (old := _delete_old(store, now_s, keep_s)) != PurgeResult() and time.monotonic() < end_s:
+        done = done.plus(old)
+    done = done.plus(old).plus(limit_size(store, max_bytes, end_s))
+    if done.events or done.pictures or done.hours:
         _compact(store)
-    return PurgeResult(events, snapshots, old.hours, old.files)
+    return done
 
 
 def purge(store: EventStore, before_s: float | None, pictures_only: bool = False) -> PurgeResult:

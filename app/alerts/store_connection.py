@@ -54,11 +54,11 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        db.execute("COMMIT")  # it may wait for readers in vain, and then the transaction is still open
     except BaseException:
         with suppress(sqlite3.Error):  # report the first error; on a full disk SQLite rolls back by itself
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
 
 
 def create_private(path: Path) -> None:

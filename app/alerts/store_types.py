@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
+from operator import add
 
 from app.alerts.hook import idempotency_key
 from app.core.camera_hours import HOUR_S, CameraHour, Occupancy
@@ -121,3 +122,6 @@ class PurgeResult:
     pictures: int = 0
     hours: int = 0
     files: int = 0
+
+    def plus(self, other: "PurgeResult") -> "PurgeResult":
+        return PurgeResult(*map(add, astuple(self), astuple(other)))

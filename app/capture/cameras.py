@@ -41,10 +41,11 @@ def camera_with(key: str, cameras: Sequence[CameraDevice]) -> CameraDevice | Non
 
 
 def _keyed(found: Iterable[tuple[str, str]]) -> list[CameraDevice]:
-    """Cameras by their names; the second one of a name gets a number."""
+    """Cameras by their names, without characters that no name may have; the second one of a name gets a number."""
     count: Counter[str] = Counter()
     cameras = []
-    for uri, name in found:
+    for uri, given in found:
+        name = "".join(letter if letter.isprintable() else " " for letter in given)
         count[name] += 1
         unique = name if count[name] == 1 else f"{name} ({count[name]})"
         cameras.append(CameraDevice(uri, unique, unique))

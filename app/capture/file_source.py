@@ -75,7 +75,7 @@ class FileSource:
         settings = self._settings
         if settings.starts_at is None and (self._is_demo or settings.kind is not SourceKind.FILE):
             return None
-        self._check()
+        self.check()
         return video_start(settings, Path(settings.uri)).wall_s
 
     def apply(self, settings: SourceSettings) -> None:
@@ -142,10 +142,10 @@ class FileSource:
 
     def _opened(self) -> VideoReader:
         if self._settings.kind is not SourceKind.STREAM:
-            self._check()
+            self.check()
         return self._open(self._settings)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raises SourceError if the file cannot be a video."""
         path = Path(self._settings.uri)
         check_file(path, "video")

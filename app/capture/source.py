@@ -8,7 +8,7 @@ from typing import Protocol
 from app.capture.file_source import FileSource
 from app.capture.image_folder import ImageSource, list_images
 from app.capture.live_source import LiveSource
-from app.capture.opencv_backend import open_camera, open_stream
+from app.capture.opencv_backend import check_file, open_camera, open_stream
 from app.capture.recording import video_files
 from app.capture.video_folder import VideoFolderSource
 from app.core.errors import SourceError
@@ -60,6 +60,15 @@ def make_source(settings: SourceSettings) -> FrameSource:
             return FileSource(settings.with_uri(str(asset("demo.mp4"))), is_demo=True)
         case SourceKind.FILE:
             return FileSource(settings)
+
+
+def check_path(settings: SourceSettings) -> None:
+    """Raises SourceError if the video, image or folder of ``settings`` does not exist or cannot be one. Whatever else
+    they name may appear later."""
+    if settings.kind is SourceKind.FILE:
+        FileSource(settings).check()
+    elif settings.kind is SourceKind.IMAGES and not is_folder(path := Path(settings.uri)):
+        check_file(path, "image")
 
 
 def _has_only_videos(uri: str) -> bool:

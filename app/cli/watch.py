@@ -108,14 +108,17 @@ def run(args: argparse.Namespace) -> int:
     if args.config is None and args.web is not None and is_file(default_config()):
         args.config = str(default_config())
         log.warning("the settings are those of %s", args.config)
-    settings = settings_of(args)
-    if settings.web.enabled and "camera" not in settings.model_fields_set:  # the first camera is added in the page
-        setattr(args, "monitor.retry_at_start", True)
-        settings = settings_of(args)
-    if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
-        raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
+    flags = SignalFlags(reloads=bool(args.config))
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
+        # From now on and until all is closed, while Ctrl-C may interrupt the start and the end.
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, flags.request_stop))
+        settings = settings_of(args)
+        if settings.web.enabled and "camera" not in settings.model_fields_set:  # the first camera is added in the page
+            setattr(args, "monitor.retry_at_start", True)
+            settings = settings_of(args)
+        if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
+            raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
         if not settings.view.headless:
             from app.ui.keep_awake import keep_awake
             from app.ui.message_box import draw_message_box
@@ -126,7 +129,6 @@ def run(args: argparse.Namespace) -> int:
         from app.cli.systemd_notify import SystemdNotifier
         from app.cli.watch_session import WatchSession
 
-        flags = SignalFlags(reloads=bool(args.config))
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
@@ -175,12 +177,12 @@ class SignalFlags:
         self.stop = False
         self._reload = False
         self._had_terminal = _has_terminal()
-        self._handlers: dict[int, Any] = {signal.SIGINT: self._request_stop, signal.SIGTERM: self._request_stop}
+        self._handlers: dict[int, Any] = {signal.SIGINT: self.request_stop, signal.SIGTERM: self.request_stop}
         if hasattr(signal, "SIGHUP"):
             if reloads:
                 self._handlers[signal.SIGHUP] = self._request_reload
             elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-                self._handlers[signal.SIGHUP] = self._request_stop
+                self._handlers[signal.SIGHUP] = self.request_stop
         self._previous: dict[int, Any] = {}
 
     def take_reload(self) -> bool:
@@ -193,7 +195,7 @@ class SignalFlags:
             self._previous[number] = signal.signal(number, handler)
         return self
 
-    def _request_stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
+    def request_stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
         self.stop = True
 
     def _request_reload(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from app.capture.live_source import throttle_of
 from app.capture.recording import recording_id
-from app.capture.source import FrameSource
+from app.capture.source import FrameSource, check_path
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.text import MOVED, REMOVED
 from app.core.types import Counts, Event, FrameResult
@@ -128,12 +128,15 @@ class Monitor:
                 camera.apply(own, *live_settings(self._settings, own))  # it may not have been there when they came
             else:
                 try:
+                    check_path(own)  # a file that fails would end the run if no other camera is left
                     camera = self._new_camera(own)
                     new.append(camera)
                 except MaskwatchError as error:
-                    log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+                    before = "" if camera is None else "; it goes on as before"
+                    log.error("%s cannot be started: %s%s", own.name, own.hide(str(error)), before)
             cameras += [camera] if camera is not None else []
         if not cameras:
+            log.error("no camera of the new settings can be started; those before stay in use")
             return
         for _ in new:  # first, or the run could end in between
             self._results.add_producer()

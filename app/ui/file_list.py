@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.core.files import is_folder
 from app.settings.source_uri import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
@@ -31,7 +32,7 @@ class FileList:
             if path.name.startswith("."):
                 continue
             suffix = path.suffix.lower()
-            if path.is_dir():
+            if is_folder(path):  # not one of a disk that does not answer any more
                 folders.append(Entry(path.name, path, True))
             elif suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
                 images += suffix in IMAGE_SUFFIXES

@@ -151,11 +151,11 @@ class Window:
                         event.kind in (EventKind.NO_MASK, EventKind.INCORRECT) for event in result.events
                     )
                     on_result(result)
-                if self._monitor.finished:
-                    if not self._has_ended_normally():
-                        return
-                    if not self.screen.summary:
-                        self.screen = replace(self.screen, summary=self._summary())
+                is_over = self._monitor.finished
+                if is_over and not self._has_ended_normally():
+                    return
+                if is_over is not bool(self.screen.summary):  # new settings may add a camera after the end
+                    self.screen = replace(self.screen, summary=self._summary() if is_over else ())
                 self._show_next()
                 inputs = self._image_window.inputs(self.turn_s, self.waits_for_result)
                 is_dismissed = self.screen.summary and any(isinstance(each, Key) for each in inputs)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -307,6 +308,21 @@ def test_second_watching_program_is_refused_in_one_line(store_path: Path) -> Non
             own.reload(settings(store_path))
     with running(AlertCenter(settings(store_path))):
         assert statuses(store_path) == [(event.id, "delivered")]
+
+
+def test_the_counts_of_a_day_are_complete_when_the_clock_is_set_to_it(store_path: Path) -> None:
+    """A machine without a clock of its own starts in the past, until it has asked for the time."""
+    noon_s = datetime(2026, 7, 1, 12).timestamp()
+    clock = ShiftedClock(noon_s - time.time())
+    with running(AlertCenter(settings(store_path), clock=clock)) as center:
+        record_people(center, "door", noon_s, masked=2)
+        assert center.today("door").masked == 2
+    clock.ahead_s -= 5 * 86_400.0
+    with running(AlertCenter(settings(store_path), clock=clock)) as center:
+        assert center.today("door").masked == 0, "that day is still to come"
+        clock.ahead_s += 5 * 86_400.0
+        record_people(center, "door", noon_s, masked=1)
+        assert center.today("door").masked == 3
 
 
 def test_retention_works_while_running(store_path: Path) -> None:

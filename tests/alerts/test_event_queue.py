@@ -124,6 +124,21 @@ def test_a_store_without_a_limit_is_maintained(store_path: Path, clock: FakeCloc
         assert len(stored(store_path)) == 1
 
 
+def test_retention_goes_on_at_once_until_nothing_is_left_to_delete(
+    queue: EventQueue, store_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.alerts.retention.STEP_S", 0.0)
+    queue.write(WriteBatch(tuple((make_event(), None) for _ in range(250))))
+    clock.pass_s(31 * 86_400.0)
+    counts = []
+    with EventStore(store_path) as store:
+        for _ in range(4):
+            queue.maintain()
+            counts.append(len(store.events()))
+    assert counts[-1] == 0
+    assert counts[0] > 0, "others may store events meanwhile"
+
+
 def test_purge_by_another_program_is_respected(queue: EventQueue, store_path: Path) -> None:
     queue.write(alert())
     (sending,) = queue.pending("hook")

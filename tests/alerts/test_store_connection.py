@@ -2,13 +2,18 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes_alerts import make_event
 
+from app.alerts.event_store import EventStore
 from app.alerts.store_connection import disk_of
+from app.alerts.store_types import StoreError, WriteBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT.parent / "shared" / "field" / "nolock.c"
@@ -62,6 +67,20 @@ event = replace(make_event(), id="old")
 EventStore(Path(sys.argv[1])).write(WriteBatch(((event, None),)), time.time())
 os._exit(0)  # as a kill: the write-ahead log stays
 """
+
+
+def test_a_reader_that_delays_a_write_stops_no_later_one(tmp_path: Path) -> None:
+    """With the journal of a disk without shared memory, the end of a transaction waits for readers."""
+    path = tmp_path / "events.db"
+    with EventStore(path, busy_s=0.05) as store, closing(sqlite3.connect(path)) as reader:
+        store.execute("PRAGMA journal_mode = DELETE")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        with pytest.raises(StoreError, match="another program uses it"):
+            store.write(WriteBatch(((make_event(), None),)), 0.0)
+        reader.rollback()
+        store.write(WriteBatch(((make_event(), None),)), 0.0)
+        assert len(store.events()) == 1
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.capture.cameras import CameraDevice, camera_with, find_cameras, listed_in
+from app.settings.source import SourceSettings
 
 
 def plug_in(root: Path, number: int, name: str, index: str = "0", link: str = "") -> None:
@@ -43,6 +44,12 @@ def test_two_cameras_of_one_model_have_different_keys(tmp_path: Path) -> None:
     assert [each.name for each in found] == ["HD Webcam", "HD Webcam (2)", "HD Webcam (3)"]
     assert len({each.key for each in found}) == 3
     assert found[2].uri == "/dev/video100"
+
+
+def test_the_name_of_any_camera_can_be_used(tmp_path: Path) -> None:
+    plug_in(tmp_path, 0, "HD\x01Cam\t2")
+    (camera,) = find_cameras(tmp_path, "linux")
+    assert SourceSettings(uri=camera.uri, name=camera.name).name == "HD Cam 2"
 
 
 def test_machine_without_cameras_has_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command ``watch``: its settings, its output and its end."""
 
+import argparse
 import json
 import signal
 import subprocess
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from fakes_cli import DEMO
 
+from app.cli import watch
 from app.cli.main import build_parser, main
 from app.cli.watch import default_config, settings_of
 from app.core import resources
 from app.core.errors import SettingsError
 from app.settings.load import load_settings
+from app.settings.root import Settings
 
 
 def test_flags_override_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +98,27 @@ def test_signal_stops_the_run_with_complete_files(tmp_path: Path, number: signal
     written = cv2.VideoCapture(str(video))
     assert written.read()[0]
     written.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_sigterm_while_the_program_starts_ends_it_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unhandled: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: unhandled.append(number))
+
+    def stop_at_once(args: argparse.Namespace) -> Settings:
+        signal.raise_signal(signal.SIGTERM)
+        return settings_of(args)
+
+    monkeypatch.setattr(watch, "settings_of", stop_at_once)
+    try:
+        assert main(["watch", "--headless", "--source", "demo", "--loop"]) == 0
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "0 frames analysed" in capsys.readouterr().err
+    assert unhandled == [signal.SIGTERM]  # only the one after the run
 
 
 def test_hook_flag_is_added_to_the_channels_of_the_file(tmp_path: Path) -> None:

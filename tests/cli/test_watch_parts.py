@@ -20,11 +20,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.alerts.event_queue.RETRY_S", 0.2)
 
 
-def settings_of(folder: Path, **channels: HttpPeer) -> Settings:
+def settings_of(folder: Path, stuck_after_s: float = 20.0, **channels: HttpPeer) -> Settings:
     listed = [{"kind": "webhook", "name": name, "url": peer.url} for name, peer in channels.items()]
     alerts = {"store": folder / "events.db", "channels": listed, "retry_first_s": 0.05, "retry_max_s": 0.1}
     cameras = [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}]
-    monitor = {"stuck_after_s": 1}
+    monitor = {"stuck_after_s": stuck_after_s}
     return load_settings(None, {"camera": cameras, "alerts": alerts, "monitor": monitor, "view": {"headless": True}})
 
 
@@ -70,7 +70,7 @@ def test_a_restarted_thread_is_reported_and_its_end_too(tmp_path: Path, monkeypa
     hangs = Hangs(1)
     with HttpPeer().running() as siren:
         parts = fake_parts(source=LiveCamera("door"), load_detector=lambda _: HangingDetector(hangs))
-        with WatchSession(settings_of(tmp_path, siren=siren), None, None, parts=parts) as session:
+        with WatchSession(settings_of(tmp_path, 1.0, siren=siren), None, None, parts=parts) as session:
             failed = "part_failed", "threads of door"
             steps_until(session, siren, failed)
             steps_until(session, siren, failed, ("part_recovered", "threads of door"))

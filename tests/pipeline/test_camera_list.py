@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import FakeSource, frame, wait_until
 from fixtures_threads import no_thread_survives  # noqa: F401
 
+from app.capture.source import make_source
 from app.core.camera_hours import CameraHour, Occupancy
 from app.core.errors import SourceError
 from app.core.text import MOVED
@@ -136,6 +138,29 @@ def test_a_run_does_not_end_because_no_camera_of_the_new_settings_can_be_started
         assert not monitor.finished
         monitor.apply(settings_of("yard"))
         wait_until(lambda: [view.camera for view in monitor.views()] == ["yard"], "the next settings are used")
+
+
+@pytest.mark.parametrize("name", ["door", "gate"])
+@pytest.mark.parametrize("uri", ["missing.mp4", "text.mp4", "missing.png"])
+def test_a_run_does_not_end_because_the_only_file_of_the_new_settings_is_none(
+    name: str, uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "text.mp4").write_text("a text of some length\n" * 9)
+    file = load_settings(None, {"camera": [{"name": name, "uri": str(tmp_path / uri)}]})
+    make = lambda settings: LiveCamera(settings.name) if settings.is_live else make_source(settings)  # noqa: E731
+    results: list[object] = []
+    with (
+        caplog.at_level(logging.ERROR),
+        Monitor(settings_of("door"), [results.append], parts=fake_parts(make_source=make)) as monitor,
+    ):
+        monitor.apply(file)
+        wait_until(lambda: f"{name} cannot be started: " in caplog.text or not monitor.is_healthy, "it is reported")
+        count = len(results)
+        wait_until(lambda: len(results) > count + 3 or not monitor.is_healthy, "the camera before goes on")
+        assert monitor.is_healthy
+    assert str(tmp_path / uri) in caplog.text
+    assert ("door cannot" in caplog.text) == ("it goes on as before" in caplog.text)
+    assert ("gate cannot" in caplog.text) == ("those before stay in use" in caplog.text)
 
 
 def test_live_settings_do_not_start_a_camera_again() -> None:

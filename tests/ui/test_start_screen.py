@@ -1,5 +1,7 @@
 """The start screen: chosen by mouse and keyboard, drawn in the size of the window, never held up by a camera."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -190,6 +192,22 @@ def test_file_is_chosen_by_mouse_and_an_unreadable_folder_is_explained(
     state.handle(Click(x / 1280, y / 720, True))
     assert state.fault == "cannot open the folder: no"
     assert state.files.folder == videos
+
+
+def test_a_folder_is_listed_although_a_disk_in_it_does_not_answer(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def stat_of(path: object, *args: object, **options: object) -> os.stat_result:
+        if str(path).endswith("dead"):
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return stat(path, *args, **options)  # type: ignore[arg-type]
+
+    before = [entry.name for entry in FileList(videos).entries]
+    (videos / "dead").mkdir()
+    monkeypatch.setattr(os, "stat", stat_of)
+    assert [entry.name for entry in FileList(videos).entries] == before
 
 
 def test_long_list_shows_the_chosen_entry(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_window import FakeImageWindow, FakeMonitor, Regions, make_window, press
@@ -162,6 +163,19 @@ def test_a_video_that_ended_shows_its_summary_until_a_key_is_pressed(
     assert dict(window.screen.summary)["People"] == "7"
     assert dict(window.screen.summary)["No mask"] == "2"
     assert image_window.is_closed
+
+
+def test_a_camera_that_is_added_after_the_end_of_a_video_ends_its_summary(tmp_path: Path, regions: Regions) -> None:
+    class Continued(FinishedMonitor):
+        def take(self, timeout_s: float) -> list[Any]:
+            self.finished = image_window.batches_left > 2
+            return []
+
+    image_window = FakeImageWindow([], [Key(ord("h"))], [Closed()])
+    window = make_window(tmp_path, regions, image_window=image_window, monitor=Continued(SourceState.ENDED))
+    window.run(lambda _: None)
+    assert image_window.batches_left == 0, "the key does not end the window"
+    assert (window.screen.summary, window.screen.help) == ((), True)
 
 
 def test_a_camera_that_failed_closes_the_window(tmp_path: Path, regions: Regions) -> None:
