@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SIZE_BAR_MB = 260.0
+SIZE_BAR_MB = 270.0
 FIRST_LABEL_BAR_S = 1.5
 
 
