@@ -30,7 +30,7 @@ def is_folder(path: Path) -> bool:
 
 def files_in(folder: Path, suffix: str) -> list[Path]:
     """The paths in ``folder`` that end with ``suffix``; none if it does not exist. Raises OSError for one that may not
-    be read, which ``Path.glob`` takes for an empty one."""
+    be read, which ``Path.glob`` mistakes for an empty one."""
     try:
         return [folder / name for name in os.listdir(folder) if name.endswith(suffix)]  # noqa: PTH208 - names only
     except FileNotFoundError:
